@@ -124,10 +124,15 @@ impl<'a> Dataset<'a> {
     }
 
     /// Whether no hole lies between two rows.
-    #[inline]
     pub fn is_without_hole(&self, series: usize, from: usize, to: usize) -> bool {
-        let holes = &self.holes[series];
+        let holes = self.holes(series);
         holes.is_empty() || holes[from] == holes[to]
+    }
+
+    /// Per row, how many holes lie before it; empty without a known interval.
+    #[inline]
+    pub fn holes(&self, series: usize) -> &[u32] {
+        &self.holes[series]
     }
 
     /// What is added to an output, in the network's units.
@@ -151,10 +156,17 @@ impl<'a> Dataset<'a> {
         own.copy_from_slice(captured);
         for (target, first, count) in &self.chosen {
             let (lags, others) = rest.split_at_mut(*count);
-            for (lag, to) in lags.iter_mut().enumerate() {
-                *to = self.lagged(series, row, *target, first + lag) as f32;
-            }
+            self.put_lags(series, row, (*target, *first), lags);
             rest = others;
+        }
+    }
+
+    /// Writes [`Dataset::lagged`] of the lags from one on.
+    fn put_lags(&self, series: usize, row: usize, (target, first): (usize, usize), to: &mut [f32]) {
+        let s = &self.series[series];
+        let (known, values, unit) = (&self.known[series][target][..], &s.targets[target][..], s.unit(target, row));
+        for (lag, to) in to.iter_mut().enumerate() {
+            *to = unit.to_network(at_or_after(known, values, row, first + lag)) as f32;
         }
     }
 
@@ -171,9 +183,7 @@ impl<'a> Dataset<'a> {
     #[inline]
     pub fn lagged(&self, series: usize, row: usize, target: usize, lag: usize) -> f64 {
         let s = &self.series[series];
-        let next = self.known[series][target][row.saturating_sub(lag)] as usize;
-        let value = if next <= row { s.targets[target][next] } else { f64::NAN };
-        s.to_network(target, row, value)
+        s.to_network(target, row, at_or_after(&self.known[series][target], &s.targets[target], row, lag))
     }
 
     /// The rows of the sequence that ends with a step, from its first step on; `None` where none ends.
@@ -243,6 +253,13 @@ impl<'a> Dataset<'a> {
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
+}
+
+/// The value some rows back, or that of the next row up to `row` that has one, by [`known_of`]; NaN: there is none.
+#[inline]
+fn at_or_after(known: &[u32], values: &[f64], row: usize, lag: usize) -> f64 {
+    let next = known[row.saturating_sub(lag)] as usize;
+    if next <= row { values[next] } else { f64::NAN }
 }
 
 fn feed<T: Copy, const N: usize>(hash: &mut Sha256, values: &[T], bytes: impl Fn(T) -> [u8; N]) {

@@ -167,6 +167,27 @@ impl<'a> FromIterator<Option<&'a str>> for Texts {
     }
 }
 
+/// How values become numbers of the network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Unit {
+    /// Whether by their logarithms.
+    pub log: bool,
+    /// Mean and standard deviation; `None`: as they are.
+    pub pair: Option<(f64, f64)>,
+}
+
+impl Unit {
+    /// A value in the network's units.
+    #[inline]
+    pub fn to_network(self, value: f64) -> f64 {
+        let value = if self.log { logarithm::of(value) } else { value };
+        match self.pair {
+            None => value,
+            Some((mean, sd)) => (value - mean) / sd,
+        }
+    }
+}
+
 impl Series {
     /// Whether a target is scaled by its logarithm.
     #[inline]
@@ -174,14 +195,16 @@ impl Series {
         self.log.get(target) == Some(&true)
     }
 
+    /// How a target's values become numbers of the network, by the pair of a row.
+    #[inline]
+    pub fn unit(&self, target: usize, row: usize) -> Unit {
+        Unit { log: self.is_log(target), pair: self.scale[target].as_ref().map(|pairs| pairs[row]) }
+    }
+
     /// A target's value in the network's units, by the pair of a row.
     #[inline]
     pub fn to_network(&self, target: usize, row: usize, value: f64) -> f64 {
-        let value = if self.is_log(target) { logarithm::of(value) } else { value };
-        match &self.scale[target] {
-            None => value,
-            Some(pairs) => (value - pairs[row].0) / pairs[row].1,
-        }
+        self.unit(target, row).to_network(value)
     }
 
     /// A number in the network's units as a target's value.

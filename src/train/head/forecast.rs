@@ -25,6 +25,7 @@ use crate::train::dataset::Dataset;
 use crate::train::loss::{self, OwnUnits};
 use crate::train::pass::Model;
 use crate::train::scaling::Scaling;
+use crate::train::series::Unit;
 use crate::train::windows::Examples;
 
 pub use evaluation::ForecastEvaluation;
@@ -93,41 +94,20 @@ impl Forecast {
     /// The target of an output for an origin row, in the key's own units: `None` where there is no such row, where it
     /// was not observed, or where it lies beyond a hole.
     pub fn truth(&self, data: &Dataset, series: usize, row: usize, output: usize) -> Option<f64> {
-        truth(data, (series, row), self.step_and_target(output))
+        let (step, target) = self.step_and_target(output);
+        Ahead::of(data, series, row, target).truth(step)
     }
 
-    /// [`Head::target`] of an output that was taken apart.
-    #[inline]
-    fn target_of(
-        &self,
-        data: &Dataset,
-        (series, row): (usize, usize),
-        (step, target): (usize, usize),
-        output: usize,
-    ) -> Option<f64> {
-        let truth = truth(data, (series, row), (step, target))?;
-        let s = &data.series[series];
-        let pair = s.scale[target].as_ref().map(|pairs| pairs[row]);
-        // The `scale` stage may know none yet.
-        if pair.is_some_and(|(mean, sd)| !(mean.is_finite() && sd.is_finite() && sd > 0.0)) {
-            return None;
-        }
-        let wanted = s.to_network(target, row, truth) - f64::from(data.base(series, row, output));
-        // A key that was constant and jumps is any number of its (tiny) standard deviations away: one such row would
-        // outweigh all others.
-        let wanted = if pair.is_some() { wanted.clamp(-FAR, FAR) } else { wanted };
-        wanted.is_finite().then_some(wanted)
-    }
-
-    /// Calls `known` with each output, ascending, whose target is known, and that target. To take every output apart
-    /// by division would cost more than all else.
-    #[inline]
-    fn each_target(&self, data: &Dataset, at: (usize, usize), mut known: impl FnMut(usize, f64)) {
+    /// Calls `known` with each output, ascending, whose target is known, and that target. To take every output apart by
+    /// division, and to find its column anew, would cost more than all else.
+    fn each_target(&self, data: &Dataset, (series, row): (usize, usize), mut known: impl FnMut(usize, f64)) {
+        let first = Ahead::of(data, series, row, 0);
         let mut output = 0;
         for _ in 0..self.quantiles.len().max(1) {
             for step in 1..=self.horizon {
                 for target in 0..self.targets.len() {
-                    if let Some(wanted) = self.target_of(data, at, (step, target), output) {
+                    let ahead = if target == 0 { first } else { Ahead::of(data, series, row, target) };
+                    if let Some(wanted) = ahead.target(step, output) {
                         known(output, wanted);
                     }
                     output += 1;
@@ -151,14 +131,58 @@ impl Forecast {
     }
 }
 
-/// The value of a target so many steps after an origin row; see [`Forecast::truth`].
-#[inline]
-fn truth(data: &Dataset, (series, row): (usize, usize), (step, target): (usize, usize)) -> Option<f64> {
-    let s = &data.series[series];
-    let at = row + step;
-    let value = *s.targets[target].get(at)?;
-    let reached = data.is_without_hole(series, row, at);
-    (reached && s.observed[target][at] && value.is_finite()).then_some(value)
+/// What lies ahead of an origin row, of one target.
+#[derive(Clone, Copy)]
+struct Ahead<'a> {
+    row: usize,
+    values: &'a [f64],
+    observed: &'a [bool],
+    holes: &'a [u32],
+    unit: Unit,
+    /// Features of the row, and per output the one that is added to it.
+    captured: &'a [f32],
+    residual: &'a [usize],
+}
+
+impl<'a> Ahead<'a> {
+    #[inline]
+    fn of(data: &'a Dataset, series: usize, row: usize, target: usize) -> Self {
+        let s = &data.series[series];
+        Ahead {
+            row,
+            values: &s.targets[target],
+            observed: &s.observed[target],
+            holes: data.holes(series),
+            unit: s.unit(target, row),
+            captured: data.captured(series, row),
+            residual: &data.plan.architecture.residual,
+        }
+    }
+
+    /// The value so many steps later, in the key's own units; see [`Forecast::truth`].
+    #[inline]
+    fn truth(&self, step: usize) -> Option<f64> {
+        let at = self.row + step;
+        let value = *self.values.get(at)?;
+        let reached = self.holes.is_empty() || self.holes[self.row] == self.holes[at];
+        (reached && self.observed[at] && value.is_finite()).then_some(value)
+    }
+
+    /// [`Head::target`] of the output of that step.
+    #[inline]
+    fn target(&self, step: usize, output: usize) -> Option<f64> {
+        let truth = self.truth(step)?;
+        // The `scale` stage may know none yet.
+        if self.unit.pair.is_some_and(|(mean, sd)| !(mean.is_finite() && sd.is_finite() && sd > 0.0)) {
+            return None;
+        }
+        let base = self.residual.get(output).map_or(0.0, |feature| self.captured[*feature]);
+        let wanted = self.unit.to_network(truth) - f64::from(base);
+        // A key that was constant and jumps is any number of its (tiny) standard deviations away: one such row would
+        // outweigh all others.
+        let wanted = if self.unit.pair.is_some() { wanted.clamp(-FAR, FAR) } else { wanted };
+        wanted.is_finite().then_some(wanted)
+    }
 }
 
 impl Head for Forecast {
@@ -205,7 +229,8 @@ impl Head for Forecast {
     }
 
     fn target(&self, data: &Dataset, series: usize, row: usize, output: usize) -> Option<f64> {
-        self.target_of(data, (series, row), self.step_and_target(output), output)
+        let (step, target) = self.step_and_target(output);
+        Ahead::of(data, series, row, target).target(step, output)
     }
 
     fn put(
