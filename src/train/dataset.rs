@@ -124,15 +124,10 @@ impl<'a> Dataset<'a> {
     }
 
     /// Whether no hole lies between two rows.
-    pub fn is_without_hole(&self, series: usize, from: usize, to: usize) -> bool {
-        let holes = self.holes(series);
-        holes.is_empty() || holes[from] == holes[to]
-    }
-
-    /// Per row, how many holes lie before it; empty without a known interval.
     #[inline]
-    pub fn holes(&self, series: usize) -> &[u32] {
-        &self.holes[series]
+    pub fn is_without_hole(&self, series: usize, from: usize, to: usize) -> bool {
+        let holes = &self.holes[series];
+        holes.is_empty() || holes[from] == holes[to]
     }
 
     /// What is added to an output, in the network's units.

@@ -210,7 +210,7 @@ pub fn fit(
             let is_late = data.plan.max_time.is_some_and(|most| spent + started.elapsed() >= most);
             if is_late || schedule.is_due(updates, so_far.since_look.2, so_far.batches == order.len()) {
                 so_far.since_look = Default::default();
-                let mut model = Model { net: learner.network().clone(), scaling: scaling.clone(), apart: Vec::new() };
+                let mut model = learned(&learner, &scaling);
                 if !so_far.average.is_empty() {
                     model.net.parameters_mut().copy_from_slice(&so_far.average);
                 }
@@ -262,10 +262,15 @@ pub fn fit(
     })
 }
 
+/// The network as it is now.
+fn learned(learner: &Learner, scaling: &Scaling) -> Model {
+    Model { net: learner.network().clone(), scaling: scaling.clone(), apart: Vec::new() }
+}
+
 /// What a training that goes on with a version begins with: if nothing is better on the validation part, it is kept.
 fn of_start(data: &Dataset, learner: &Learner, scaling: &Scaling, thinned: usize) -> Option<(Look, Vec<f32>)> {
     data.plan.start.as_ref()?;
-    let model = Model { net: learner.network().clone(), scaling: scaling.clone(), apart: Vec::new() };
+    let model = learned(learner, scaling);
     let validation = Some(model.validation_loss(data, thinned)?);
     Some((Look { epoch: 0, updates: 0, train: f64::NAN, validation }, model.net.parameters().to_vec()))
 }

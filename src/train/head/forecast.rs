@@ -98,8 +98,8 @@ impl Forecast {
         Ahead::of(data, series, row, target).truth(step)
     }
 
-    /// Calls `known` with each output, ascending, whose target is known, and that target. To take every output apart by
-    /// division, and to find its column anew, would cost more than all else.
+    /// Calls `known` with each output, ascending, whose target is known, and that target. [`Head::target`] of each
+    /// output would divide for its step and look its column up, which takes longer than the rest.
     fn each_target(&self, data: &Dataset, (series, row): (usize, usize), mut known: impl FnMut(usize, f64)) {
         let first = Ahead::of(data, series, row, 0);
         let mut output = 0;
@@ -134,29 +134,20 @@ impl Forecast {
 /// What lies ahead of an origin row, of one target.
 #[derive(Clone, Copy)]
 struct Ahead<'a> {
+    data: &'a Dataset<'a>,
+    series: usize,
     row: usize,
     values: &'a [f64],
     observed: &'a [bool],
-    holes: &'a [u32],
     unit: Unit,
-    /// Features of the row, and per output the one that is added to it.
-    captured: &'a [f32],
-    residual: &'a [usize],
 }
 
 impl<'a> Ahead<'a> {
     #[inline]
     fn of(data: &'a Dataset, series: usize, row: usize, target: usize) -> Self {
         let s = &data.series[series];
-        Ahead {
-            row,
-            values: &s.targets[target],
-            observed: &s.observed[target],
-            holes: data.holes(series),
-            unit: s.unit(target, row),
-            captured: data.captured(series, row),
-            residual: &data.plan.architecture.residual,
-        }
+        let (values, observed, unit) = (&s.targets[target][..], &s.observed[target][..], s.unit(target, row));
+        Ahead { data, series, row, values, observed, unit }
     }
 
     /// The value so many steps later, in the key's own units; see [`Forecast::truth`].
@@ -164,7 +155,7 @@ impl<'a> Ahead<'a> {
     fn truth(&self, step: usize) -> Option<f64> {
         let at = self.row + step;
         let value = *self.values.get(at)?;
-        let reached = self.holes.is_empty() || self.holes[self.row] == self.holes[at];
+        let reached = self.data.is_without_hole(self.series, self.row, at);
         (reached && self.observed[at] && value.is_finite()).then_some(value)
     }
 
@@ -176,8 +167,7 @@ impl<'a> Ahead<'a> {
         if self.unit.pair.is_some_and(|(mean, sd)| !(mean.is_finite() && sd.is_finite() && sd > 0.0)) {
             return None;
         }
-        let base = self.residual.get(output).map_or(0.0, |feature| self.captured[*feature]);
-        let wanted = self.unit.to_network(truth) - f64::from(base);
+        let wanted = self.unit.to_network(truth) - f64::from(self.data.base(self.series, self.row, output));
         // A key that was constant and jumps is any number of its (tiny) standard deviations away: one such row would
         // outweigh all others.
         let wanted = if self.unit.pair.is_some() { wanted.clamp(-FAR, FAR) } else { wanted };
